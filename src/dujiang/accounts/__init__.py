@@ -1,0 +1,1 @@
+"""Who the tenant is: keys and what stands behind them."""

@@ -1,0 +1,1 @@
+"""Never pay twice: what makes two calls the same."""

@@ -1,0 +1,1 @@
+"""The doors: composition root, routes, console and command line. Only this room constructs things."""

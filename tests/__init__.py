@@ -1,0 +1,1 @@
+"""The tests, by distance from the metal."""
